@@ -106,6 +106,7 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> Scripts:
 
 
 @settings(max_examples=500)
+@example(path=["lib.php", "x.jpg", "a%2Fb.php"])  # a file in a directory that is named like a script
 @given(path=st.lists(st.sampled_from(SEGMENTS), max_size=6))
 def test_only_existing_scripts_are_run(scripts: Scripts, path: list[str]) -> None:
     try:

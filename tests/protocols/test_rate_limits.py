@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,12 @@ import pytest
 from tests.stage.site import site
 
 
-def refusing_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
-
-
 @pytest.mark.parametrize("key", ["$client_ip", "$header.host", "all", "$scheme"])
 @pytest.mark.parametrize("kind", ["static", "respond", "proxy"])
-async def test_each_request_is_counted_once(tmp_path: Path, kind: str, key: str) -> None:
+async def test_each_request_is_counted_once(tmp_path: Path, free_port: Callable[[], int], kind: str, key: str) -> None:
     """Also one that a fast path begins with and leaves to an exchange, as no target is up."""
     (tmp_path / "a").write_text("hello")
-    dead = [f"http://127.0.0.1:{refusing_port()}" for _ in range(2)]
+    dead = [f"http://127.0.0.1:{free_port()}" for _ in range(2)]
     rules: dict[str, dict[str, Any]] = {
         "static": {"handler": "static", "root": str(tmp_path)},
         "respond": {"handler": "respond"},

@@ -137,8 +137,10 @@ def _series(board: Scoreboard, family: Family, values: tuple[str, ...], cells: d
     count, samples, labels = 0, [], _labelled(family, values)
     exemplars = find_exemplars(board, slot_name(family, *values), len(_BOUNDS))
     for number, (bound, exemplar) in enumerate(zip(_BOUNDS, exemplars, strict=True)):
-        count += cells.get(str(number), 0)
-        samples.append(Sample(family, (*labels, ("le", bound)), count, "_bucket", exemplar))
+        in_bucket = cells.get(str(number), 0)
+        count += in_bucket
+        shown = exemplar if in_bucket else None  # its count may not be published yet
+        samples.append(Sample(family, (*labels, ("le", bound)), count, "_bucket", shown))
     samples.append(Sample(family, labels, cells.get(_SUM, 0) / 1e6, "_sum"))
     samples.append(Sample(family, labels, count, "_count"))
     return samples

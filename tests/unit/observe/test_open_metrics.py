@@ -27,6 +27,13 @@ def exemplars(board: Scoreboard) -> dict[str, tuple[str, float]]:
     }
 
 
+def count(one: Histogram, trace: str, took_s: float) -> None:
+    """Count a request whose trace is kept, and publish it."""
+    one.observe(took_s)
+    one.keep_trace(trace, took_s)
+    one.row.publish()
+
+
 def test_every_family_is_read() -> None:
     names = [pattern.pattern.replace("\\", "") for pattern, _ in metrics.FAMILIES if "(?P" not in pattern.pattern]
     board = Scoreboard(1, b"seed")
@@ -45,10 +52,10 @@ def test_every_family_is_read() -> None:
 def test_the_last_trace_of_all_processes_is_named_with_its_bucket() -> None:
     board = Scoreboard(2, b"seed")
     first, second = (Histogram(board.row(worker), REQUEST_TIMES, "shop", "", has_exemplars=True) for worker in (0, 1))
-    first.keep_trace(TRACES[0], 0.0)
-    first.keep_trace(TRACES[1], 0.2)
-    second.keep_trace(TRACES[2], 0.21)
-    second.keep_trace(TRACES[0], 1000.5)
+    count(first, TRACES[0], 0.0)
+    count(first, TRACES[1], 0.2)
+    count(second, TRACES[2], 0.21)
+    count(second, TRACES[0], 1000.5)
     assert exemplars(board) == {"0.001": (TRACES[0], 0), "0.25": (TRACES[2], 0.21), "+Inf": (TRACES[0], 1000.5)}
 
 
@@ -56,10 +63,21 @@ def test_one_that_is_being_written_is_left_out() -> None:
     board = Scoreboard(1, b"seed")
     row = board.row(0)
     one = Histogram(row, REQUEST_TIMES, "shop", "", has_exemplars=True)
-    one.keep_trace(TRACES[1], 0.2)
+    count(one, TRACES[1], 0.2)
     name = next(name for name in board.directory.names if name.endswith(f"\t{BOUNDS_S.index(0.25)}\t3"))
     row.slots[row.slot(name)] = 0
     assert exemplars(board) == {}
+
+
+def test_one_that_is_not_counted_yet_is_left_out() -> None:
+    """Counts are published at intervals: a bucket with nothing in it had an exemplar."""
+    board = Scoreboard(1, b"seed")
+    one = Histogram(board.row(0), REQUEST_TIMES, "shop", "", has_exemplars=True)
+    one.observe(0.2)
+    one.keep_trace(TRACES[1], 0.2)
+    assert exemplars(board) == {}
+    one.row.publish()
+    assert exemplars(board) == {"0.25": (TRACES[1], 0.2)}
 
 
 def test_without_the_key_none_are_kept() -> None:

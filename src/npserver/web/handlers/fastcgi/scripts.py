@@ -135,7 +135,8 @@ class Scripts:
         found = self._find_script(name) if name else None
         if isinstance(found, Script):
             found.info += unquote_to_bytes(path[cut:])
-        return self._find_fallback() if found is None else found
+            return found
+        return found if isinstance(found, FileError) else self._find_fallback()
 
     def _find_script(self, name: str) -> Target | None:
         """Return the first script in a path, or why it cannot be run; None if the path does not name one."""
