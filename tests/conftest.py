@@ -19,6 +19,7 @@ import itertools
 import logging
 import os
 import shutil
+import signal
 import ssl
 import sys
 import tempfile
@@ -36,6 +37,9 @@ from tests.stage import ports
 for _name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
     os.environ.pop(_name, None)
 sys.dont_write_bytecode = False
+# A script's job in the background ignores SIGINT, and so would the programs that the tests interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
