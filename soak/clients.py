@@ -93,6 +93,7 @@ class Load:
         self._counts = counts or {}
         self._pause_s = pause_s
         self._connection_s = connection_s
+        self._udp_ports: set[int] = set()
         self._is_over = False
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -205,9 +206,7 @@ class Load:
 
     async def _udp(self, client: str) -> None:
         loop = asyncio.get_running_loop()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.setblocking(False)
-            sock.connect((HOST, self.ports.udp))
+        with self._new_address() as sock:
             session: bytes | None = None
             for _ in self._rounds():
                 data = os.urandom(100).hex().encode()
@@ -221,6 +220,21 @@ class Load:
                     raise Wrong("the session was replaced by another")
                 session = port
                 await self._good(client)
+
+    def _new_address(self) -> socket.socket:
+        """Return a socket for datagrams, from an address that no client has had.
+
+        With the address of one that has gone it would go on with that one's session, which may be of a program that
+        was replaced: it ends with that program.
+        """
+        while True:
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sock.setblocking(False)
+            sock.connect((HOST, self.ports.udp))
+            if (port := sock.getsockname()[1]) not in self._udp_ports:
+                self._udp_ports.add(port)
+                return sock
+            sock.close()
 
     async def _dns(self, client: str) -> None:
         query = dns.message.make_query("soak.test", "A")
