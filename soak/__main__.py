@@ -75,7 +75,7 @@ async def run(seconds: float, each: int, seed: int, directory: Path) -> int:
         await load.stop()
         return report(soak, load, measures, seconds)
     finally:
-        load.abandon()
+        await load.abandon()
         await asyncio.to_thread(end, program, soak)
         await targets.close()
 

@@ -112,11 +112,12 @@ class Load:
         self._is_over = True
         await asyncio.gather(*self._tasks)
 
-    def abandon(self) -> None:
+    async def abandon(self) -> None:
         """End all of them at once."""
         self._is_over = True
         for task in self._tasks:
             task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _repeat(self, kind: str, client: str, run: Callable[[str], Awaitable[None]]) -> None:
         while not self._is_over:
