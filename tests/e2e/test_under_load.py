@@ -13,6 +13,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from soak.targets import Targets
 from tests.stage.program import Program
 from tests.stage.programs import needs
 from tests.stage.upgrading import stop_successor, upgrade
+from tests.stage.waiting import wait_until
 
 ROUNDS = int(os.environ.get("NPSERVER_LOAD", 0))
 PART = 1 if ROUNDS else 10
@@ -33,7 +35,7 @@ COUNTS = {"websocket": 200 // PART, "tcp": 50 // PART, "udp": 50 // PART}
 CONNECTION_S, UDP_TIMEOUT_S = (6.0, 8) if ROUNDS else (2.0, 3)
 EMPTY_WITHIN_S = 30.0  # connections, sessions and their time-out, on a busy machine
 
-pytestmark = [needs("wrk", "dig"), pytest.mark.timeout(60 + 30 * ROUNDS)]
+pytestmark = [needs("wrk", "dig"), pytest.mark.timeout(120 + 30 * ROUNDS)]
 
 
 class Loaded:
@@ -58,6 +60,7 @@ class Loaded:
             ["wrk", "-t", "1", "-c", "4", "-d", "600s", "--timeout", "15s", url], stdout=subprocess.PIPE, text=True
         )
         self._is_over = threading.Event()
+        self._is_left = True  # whether anything of the load may be open
         self.dug: list[str] = []
         self._digging = threading.Thread(target=self._dig, args=(ports.dns,))
         self._digging.start()
@@ -71,7 +74,10 @@ class Loaded:
             is_all = len(now) == 8 and all(count >= before.get(kind, 0) + 6 for kind, count in now.items())
             return bool(self.load.failures) or (is_all and len(self.dug) > dug + 3)
 
-        self.program.wait_until(have_come, "exchanges of each kind")
+        def story() -> str:
+            return f"{self.load.done - Counter(before)}, {len(self.dug) - dug} of dig\n{self.program.errors}"
+
+        wait_until(have_come, "exchanges of each kind", story=story)
 
     def end(self) -> None:
         """End the load, and see that nothing has failed."""
@@ -81,6 +87,7 @@ class Loaded:
         self._digging.join(30)
         self._run(self.load.stop())
         self._run(self.targets.close())
+        self._is_left = False
         assert [f"{one.at:.2f} {one.client} {one.why}" for one in self.load.failures] == []
         assert set(self.dug) == {f"{ZONE_ADDRESS}\n"}
         found = re.search(r"(\d+) requests in", said)
@@ -94,11 +101,12 @@ class Loaded:
         self._is_over.set()
         self._wrk.kill()
         self._wrk.communicate()
-        self._run(self.load.abandon())
-        self._run(self.targets.close())
+        if self._is_left:
+            asyncio.run_coroutine_threadsafe(self.load.abandon(), self._loop)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(30)
-        self._loop.close()
+        if not self._is_left:
+            self._loop.close()  # which waits for all that is open in it
 
     def _run(self, awaitable: Any) -> None:
         asyncio.run_coroutine_threadsafe(awaitable, self._loop).result(40)
