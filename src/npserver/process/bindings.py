@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from npserver.listen.listener import Listener
     from npserver.process.upgrade.handed_sockets import HandedSockets
 
+CHOICES = 10  # of a port by the system: that of TCP, for HTTP/3, may be another program's for UDP
 RELEASE_WITHIN_S = 10.0  # a worker may hold a removed socket this long, to accept connections queued on it
 
 
@@ -44,11 +45,11 @@ class Bindings:
         self._owner = owner
         self._removed: dict[int, float] = {}  # ports that a reload has removed, with the time
 
-    def prepare(self, listeners: Iterable[Listener]) -> dict[str, Binding]:
+    def prepare(self, listeners: Sequence[Listener], *, choices: int = CHOICES) -> dict[str, Binding]:
         """Bind the listeners that are not bound yet. Return the bindings of all `listeners` by key.
 
         Clients can connect at once at the start; to those that a reload adds, when they are committed: a reload that is
-        abandoned has taken no client.
+        abandoned has taken no client. `choices`: how often the system may choose other ports.
 
         Raises: StartError, with the new bindings closed again.
         """
@@ -63,6 +64,8 @@ class Bindings:
                 ports |= {address.port for address in binding.addresses}
         except StartError:
             self.abandon(prepared)
+            if choices > 1 and listener.port_of and not listener.address.port:
+                return self.prepare(listeners, choices=choices - 1)
             raise
         return prepared
 

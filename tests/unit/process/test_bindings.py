@@ -5,12 +5,16 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from npserver.address import parse_listen
+from npserver.address import QUIC, parse_listen
 from npserver.errors import StartError
+from npserver.listen.binding import bind
 from npserver.listen.listener import Listener
 from npserver.process import bindings as module
 from npserver.process.bindings import Bindings
@@ -21,6 +25,36 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="SO_REUSEPORT ba
 def listener(port: int) -> Listener:
     uri = f"http://127.0.0.1:{port}"
     return Listener(uri, uri, parse_listen(uri), 64, "npserver.json:3:15")
+
+
+@pytest.mark.parametrize("taken", [0, 3, module.CHOICES])
+def test_another_port_is_chosen_where_that_of_tcp_is_taken_for_udp(monkeypatch: pytest.MonkeyPatch, taken: int) -> None:
+    """By any program that sends from it: HTTP/3 needs both, and the system chooses for TCP alone."""
+    web = listener(0)
+    udp = replace(web, key="udp", address=replace(web.address, scheme=QUIC), port_of=web.key)
+    ports: list[int] = []
+    end_with = ExitStack()
+
+    def first_take(one: Listener, *rest: Any, **options: Any) -> Any:
+        if one.key == "udp":
+            ports.append(one.address.port)
+            if len(ports) <= taken:
+                other = end_with.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                with suppress(OSError):  # it is taken already
+                    other.bind(("127.0.0.1", one.address.port))
+        return bind(one, *rest, **options)
+
+    monkeypatch.setattr(module, "bind", first_take)
+    with end_with:
+        bindings = Bindings(1)
+        if taken == module.CHOICES:
+            with pytest.raises(StartError, match=r"UDP port [0-9]+ is in use"):
+                bindings.prepare([web, udp])
+        else:
+            bindings.commit(bindings.prepare([web, udp]), [web, udp])
+            assert {one.getsockname()[1] for key in ("udp", web.key) for one in bindings.sockets(0)[key]} == {ports[-1]}
+            bindings.close()
+    assert len(ports) >= min(taken + 1, module.CHOICES)
 
 
 def test_a_removed_port_comes_back_while_a_worker_takes_its_last_clients(free_port: Callable[[], int]) -> None:
