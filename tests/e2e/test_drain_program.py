@@ -107,13 +107,21 @@ def test_no_request_fails_and_the_target_gets_no_more(
     one.wait_for(rf"target http://127\.0\.0\.1:{a} of upstream app gets requests again \(npserver undrain\)$")
 
 
+def between_websockets(
+    program: Start, backends: Backends, free_port: Callable[[], int], workers: int
+) -> tuple[int, int, Program]:
+    """Return the port of the first of two targets, the server's, and the server."""
+    a, b, port = backends.websocket_echo("a"), backends.websocket_echo("b"), free_port()
+    one = program(config=proxying(port, workers, a, b))
+    one.wait_for("npserver 1")
+    return a, port, one
+
+
 @WORKERS
 def test_websockets_go_on_until_the_deadline(
     program: Start, backends: Backends, free_port: Callable[[], int], workers: int
 ) -> None:
-    a, b, port = backends.websocket_echo("a"), backends.websocket_echo("b"), free_port()
-    one = program(config=proxying(port, workers, a, b))
-    one.wait_for("npserver 1")
+    a, port, one = between_websockets(program, backends, free_port, workers)
     with contextlib.ExitStack() as stack:
         opened = [stack.enter_context(connect(f"ws://127.0.0.1:{port}/")) for _ in range(8)]
         names = []
@@ -146,9 +154,7 @@ def test_websockets_go_on_until_the_deadline(
 def test_the_log_tells_when_it_is_empty_without_being_asked(
     program: Start, backends: Backends, free_port: Callable[[], int], workers: int
 ) -> None:
-    a, b, port = backends.websocket_echo("a"), backends.websocket_echo("b"), free_port()
-    one = program(config=proxying(port, workers, a, b))
-    one.wait_for("npserver 1")
+    a, port, one = between_websockets(program, backends, free_port, workers)
     with contextlib.ExitStack() as stack:
         for _ in range(4):
             stack.enter_context(connect(f"ws://127.0.0.1:{port}/"))

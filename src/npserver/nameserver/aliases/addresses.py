@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from npserver.dns.message import codes
 from npserver.runtime.context import PerProcess
+from npserver.runtime.followers import Followers
 
 if TYPE_CHECKING:
     from npserver.dns.zone.tables import RecordSet
@@ -20,11 +20,11 @@ TOPIC = "dns:aliases"
 class AliasAddresses:
     """The addresses in one process, by name and type: see `dns.zone.aliases.Known`."""
 
-    __slots__ = ("__weakref__", "_follower", "known")
+    __slots__ = ("__weakref__", "_followers", "known")
 
     def __init__(self, context: Context) -> None:
         self.known: dict[tuple[bytes, int], RecordSet] = {}
-        self._follower: weakref.WeakMethod[Callable[[], None]] | None = None
+        self._followers = Followers()
         context.pubsub.subscribe(TOPIC, self._take)
 
     def __repr__(self) -> str:
@@ -32,12 +32,12 @@ class AliasAddresses:
 
     def follow(self, changed: Callable[[], None]) -> None:
         """Call a method after each change, as long as its object lives; that of the config before no more."""
-        self._follower = weakref.WeakMethod(changed)
+        self._followers = Followers()
+        self._followers.add(changed)
 
     def _take(self, message: Any) -> None:
         self.known = decode(message)
-        if self._follower is not None and (changed := self._follower()) is not None:
-            changed()
+        self._followers.call()
 
 
 #: The addresses of a process.

@@ -19,6 +19,7 @@ from npserver.dns.zone.zone_keys import ZoneKeys
 from npserver.errors import StoreError
 from npserver.nameserver.dnssec.state import ZoneState, decode, store_key, zone_keys
 from npserver.runtime.context import PerProcess
+from npserver.runtime.followers import Followers
 
 if TYPE_CHECKING:
     from npserver.dns.zone.tables import Tables
@@ -43,7 +44,7 @@ class SignedZone(Struct):
 class Signer:
     """What signs the zones of one config in a process."""
 
-    __slots__ = ("__weakref__", "_changed", "_context", "_files", "_keys", "_signatures", "_zones", "day")
+    __slots__ = ("__weakref__", "_context", "_files", "_followers", "_keys", "_signatures", "_zones", "day")
 
     def __init__(self, context: Context, files: StoreFiles, zones: Mapping[bytes, SignedZone]) -> None:
         self._context = context
@@ -51,7 +52,7 @@ class Signer:
         self._zones = dict(zones)
         self._keys: dict[bytes, ZoneKeys] = {apex: _keys_of(one) for apex, one in zones.items()}
         self._signatures: dict[tuple[bytes, int], Signatures] = {}  # by apex and index of the view
-        self._changed: Callable[[], None] = lambda: None
+        self._followers = Followers()
         self.day = self._today()
 
     def __repr__(self) -> str:
@@ -80,7 +81,7 @@ class Signer:
 
     def follow(self, changed: Callable[[], None]) -> None:
         """Call a method after each change of the keys, as long as its object lives."""
-        self._changed = _weakly(changed)
+        self._followers.add(changed)
         FOLLOWING.of(self._context).signer = weakref.ref(self)
         self.take(FOLLOWING.of(self._context).versions)
 
@@ -107,7 +108,7 @@ class Signer:
                 continue
             changed = True
         if changed:
-            self._changed()
+            self._followers.call()
 
     def _today(self) -> int:
         return int(self._context.wall_clock() // DAY_S)
@@ -135,14 +136,3 @@ FOLLOWING = PerProcess(_Following)
 
 def _keys_of(one: SignedZone) -> ZoneKeys:
     return zone_keys(one.apex, one.state, withdraw=one.withdraw)
-
-
-def _weakly(changed: Callable[[], None]) -> Callable[[], None]:
-    """Return a function that calls a method as long as its object lives."""
-    method = weakref.WeakMethod(changed)
-
-    def call() -> None:
-        if (found := method()) is not None:
-            found()
-
-    return call
