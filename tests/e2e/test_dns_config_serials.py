@@ -1,7 +1,4 @@
-"""Serials of zones of the config rise with each change, over reloads and restarts, alike in all workers.
-
-Covers `nameserver.zones.config_serials`.
-"""
+"""Serials of zones of the config rise with each change, over reloads and restarts, alike in all workers."""
 
 from __future__ import annotations
 

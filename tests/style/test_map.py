@@ -117,7 +117,6 @@ COVERED_BY = {
     "nameserver.transfers.peers": "unit/nameserver/transfers/test_keys.py",
     "nameserver.transfers.secondaries": "e2e/test_dns_secondaries.py",
     "nameserver.transfers.secondary": "e2e/test_dns_secondaries.py",
-    "nameserver.zones.config_serials": "e2e/test_dns_config_serials.py",
     "nameserver.zones.elsewhere": "e2e/test_dns_secondaries.py",
     "nameserver.transfers.compile": "unit/nameserver/transfers/test_keys.py",
     "nameserver.udp_query_processor": "unit/nameserver/test_udp.py",

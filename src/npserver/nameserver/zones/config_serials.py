@@ -20,6 +20,7 @@ from npserver.nameserver.config import DnsZoneSection
 from npserver.nameserver.publish.serials import digests, given_serials, set_serials
 from npserver.nameserver.publish.state import Serial
 from npserver.nameserver.zones.compile import ZONES
+from npserver.runtime.context import PerProcess
 from npserver.store.compile import PATH, STORE
 from npserver.store.directory import DirectoryStore, finish
 
@@ -36,6 +37,9 @@ TOPIC = "dns:config_serials"
 _COMPILED = "config serials"
 
 Serials = dict[str, Serial]
+
+#: Those that a process has reckoned last: a reload right after the start comes before the controller tells of them.
+_RECKONED: PerProcess[Serials] = PerProcess(lambda context: {})
 
 
 def compile_serials(compilation: Compilation, views: Sequence[Tables], published: Collection[str]) -> None:
@@ -54,6 +58,7 @@ def compile_serials(compilation: Compilation, views: Sequence[Tables], published
             return
         compiled[_COMPILED] = serials
         set_serials(views, {name: one.number for name, one in serials.items()})
+    _RECKONED.of(compilation.context).update(serials)
     store = STORE.of(compilation)
     if serials and store is not None:
         compilation.services.append(SerialService(compilation.context, store, serials))
@@ -82,7 +87,10 @@ def _next(compilation: Compilation, views: Sequence[Tables], keys: Collection[by
         return None
     told = compilation.context.pubsub.latest.get(TOPIC)
     try:
-        before = _convert(told) if told else _decode(finish(_reading(store).get(STORE_KEY)))
+        if told:
+            before = _convert(told)
+        else:
+            before = {**_decode(finish(_reading(store).get(STORE_KEY))), **_RECKONED.of(compilation.context)}
     except StoreError as error:
         compilation.report.warn(PATH, f"the serials of the zones of the config are not known: {error}")
         return None
